@@ -1,0 +1,69 @@
+"""The row of table `backoffs`: how a subscription's handler fares, as one partition of the log saw it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from certes.delivery import Outcome
+
+ROW_VERSION = 1
+
+
+class BackoffRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Failures in a row of one subscription in one partition. Times are ms since 1970; `applied` is a log offset."""
+
+    v: int
+    subscription: str
+    applied: int = -1
+    failures: int = 0
+    failing_since: int | None = None
+    last_failure_at: int | None = None
+    last_error: str | None = None
+    last_success_at: int | None = None
+
+    @classmethod
+    def first(cls, subscription: str) -> BackoffRow:
+        return cls(v=ROW_VERSION, subscription=subscription)
+
+    def after(self, outcomes: Iterable[Outcome], *, offset: int) -> BackoffRow:
+        """The row after the outcomes of the record at `offset`; the same object when they say nothing new.
+
+        Successes of a healthy handler are not written: one changelog row per delivery would double the work.
+        """
+        if offset <= self.applied:
+            return self
+        row = self
+        for outcome in outcomes:
+            row = row._succeeded(outcome) if outcome.state == "delivered" else row._failed(outcome)
+        return row if row is self else msgspec.structs.replace(row, applied=offset)
+
+    def _succeeded(self, outcome: Outcome) -> BackoffRow:
+        if not self.failures:
+            return self
+        return msgspec.structs.replace(
+            self, failures=0, failing_since=None, last_success_at=outcome.at + outcome.duration_ms
+        )
+
+    def _failed(self, outcome: Outcome) -> BackoffRow:
+        ended = outcome.at + outcome.duration_ms
+        return msgspec.structs.replace(
+            self,
+            failures=self.failures + 1,
+            failing_since=self.failing_since or ended,
+            last_failure_at=ended,
+            last_error=outcome.error,
+        )
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(BackoffRow)
+
+
+def dump(row: BackoffRow) -> bytes:
+    return _ENCODER.encode(row)
+
+
+def load(stored: bytes) -> BackoffRow:
+    return _DECODER.decode(stored)
