@@ -1,0 +1,1 @@
+"""The Kafka contracts: Avro schemas of Certes' own records, and reading and writing them."""
