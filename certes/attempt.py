@@ -1,0 +1,143 @@
+"""One attempt in three steps, each with a result: prepare the call, (send it, see `sender`), settle what came back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from certes import tracing
+from certes.backoff import Policy
+from certes.delivery import Delivery, Outcome
+from certes.event import EventRow
+from certes.signing import secret_key, sign
+from certes.subscription import StoredSubscription
+
+_ATTRIBUTES = (("ce-id", "id"), ("ce-source", "ce_source"), ("ce-time", "time"), ("ce-partitionkey", "key"))
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a handler gets: JSON as received, or Avro as JSON or as it is."""
+
+    content: bytes = field(repr=False)
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One HTTP call, ready to be sent. `timeout` in seconds."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: a status, or an error in words. `retry_after` in seconds, as the handler asked."""
+
+    status: int | None = None
+    error: str | None = None
+    retry_after: float | None = None
+    body: bytes = field(default=b"", repr=False)
+
+    @property
+    def ok(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
+
+def prepare(
+    row: EventRow, delivery: Delivery, subscription: StoredSubscription, *, body: Body, trace: str, now: float
+) -> Call:
+    """The signed call of the next attempt. `trace` is its correlation id; `now` is seconds since 1970."""
+    spec = subscription.spec
+    stamp = int(now)
+    keys = [secret_key(one.secret) for one in subscription.secrets if one.valid(now)]
+    headers = {
+        **spec.destination.headers,
+        "content-type": body.content_type,
+        "webhook-id": row.id,
+        "webhook-timestamp": str(stamp),
+        "webhook-signature": sign(keys, message_id=row.id, timestamp=stamp, body=body.content),
+        "ce-specversion": "1.0",
+        "ce-type": row.uri or "",
+        "certes-attempt": str(delivery.attempt + 1),
+        "certes-trace": tracing.write((*row.trace, trace)),
+    }
+    for header, attribute in _ATTRIBUTES:
+        value = getattr(row, attribute)
+        if value is not None:
+            headers[header] = _header_value(value)
+    headers.setdefault("ce-source", row.source)
+    if row.traceparent is not None:
+        headers["traceparent"] = row.traceparent
+    if delivery.job is not None:
+        headers["certes-replay"] = delivery.job
+    return Call(spec.destination.url, headers, body.content, spec.timeout_seconds)
+
+
+def _header_value(text: str) -> str:
+    """Attributes are anybody's text; in a header, what is not printable ASCII is percent-encoded (CloudEvents HTTP)."""
+    return "".join(
+        char if " " <= char <= "~" and char not in '"%' else "".join(f"%{byte:02X}" for byte in char.encode())
+        for char in text
+    )
+
+
+def settle(
+    row: EventRow,
+    delivery: Delivery,
+    answer: Answer,
+    *,
+    at: int,
+    duration_ms: int,
+    roll: float,
+    trace: str,
+) -> Outcome:
+    """What the attempt leads to: delivered, the next attempt, or the end of trying.
+
+    `at` is ms since 1970, `roll` a random number in 0..1 for the jitter.
+    """
+    policy = Policy.expand(delivery.policy)
+    outcome = Outcome(
+        event=row.id,
+        subscription=delivery.subscription,
+        epoch=delivery.epoch,
+        attempt=delivery.attempt + 1,
+        state="delivered",
+        at=at,
+        duration_ms=duration_ms,
+        status=answer.status,
+        error=None if answer.ok else answer.error or f"answered {answer.status}",
+        response=answer.body.decode("utf-8", "replace"),
+        trace=trace,
+    )
+    if answer.ok:
+        return outcome
+    ended = at + duration_ms
+    delay = policy.next_delay(
+        retry=delivery.attempt + 1,
+        elapsed=(ended - delivery.since) / 1000,
+        roll=roll,
+        at_least=answer.retry_after or 0.0,
+    )
+    if delay is None:
+        return msgspec.structs.replace(outcome, state="exhausted")
+    return msgspec.structs.replace(outcome, state="waiting", due=ended + round(delay * 1000))
+
+
+def closed(row: EventRow, delivery: Delivery, *, state: str, reason: str, at: int) -> Outcome:
+    """An outcome without a call: the delivery is `cancelled` or `expired`, for a reason."""
+    return Outcome(
+        event=row.id,
+        subscription=delivery.subscription,
+        epoch=delivery.epoch,
+        attempt=delivery.attempt + 1,
+        state="cancelled" if state == "cancelled" else "expired",
+        at=at,
+        duration_ms=0,
+        error=reason,
+    )
