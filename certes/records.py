@@ -27,6 +27,7 @@ Kind = Literal["event", "outcomes", "command"]
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _TEXT_LIMIT = 2048  # as long as an event URI may be
+_TRACE_LIMIT = tracing.MAX_IDS * 65  # so many ids of 64 characters, with their commas
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -100,16 +101,16 @@ def read(record: Record, *, cluster_key: bytes) -> Arrival | Own:
 
 def _arrival(record: Record, headers: dict[str, bytes], *, vouched: bool, forged: str | None) -> Arrival:
     ce_source = _text(headers.get("ce_source"))
-    given = _text(headers.get("ce_id"))
+    given = headers.get("ce_id") or None  # an empty id is none: all that have it would be one event
     source = _text(headers.get("certes_source")) if vouched else None
-    scope = source or f"{KAFKA_SOURCE} {ce_source or ''}"
+    scope = source or f"{KAFKA_SOURCE} {_exact(headers.get('ce_source', b''))}"
     if given is None or forged:
-        scope, given_id = KAFKA_SOURCE, f"{record.partition}/{record.offset}"
+        scope, identity = KAFKA_SOURCE, f"{record.partition}/{record.offset}"
     else:
-        given_id = given
+        identity = _exact(given)
     value = record.value or b""
     return Arrival(
-        id=event_id(partition=record.partition, source=scope, given=given_id),
+        id=event_id(partition=record.partition, source=scope, given=identity),
         partition=record.partition,
         offset=record.offset,
         received_at=record.timestamp,
@@ -118,7 +119,7 @@ def _arrival(record: Record, headers: dict[str, bytes], *, vouched: bool, forged
         checksum=zlib.crc32(value),
         uri=_text(headers.get("ce_type")),
         ce_source=ce_source,
-        given_id=given,
+        given_id=_text(given),
         key=_ordering_key(record, headers, vouched=vouched),
         content_type=_text(headers.get("content-type")),
         time=_text(headers.get("ce_time")),
@@ -136,7 +137,9 @@ def _ordering_key(record: Record, headers: dict[str, bytes], *, vouched: bool) -
 
 
 def _trace(record: Record, headers: dict[str, bytes], *, vouched: bool) -> tuple[str, ...]:
-    before = tracing.read(_text(headers.get("certes_trace")) or "", foreign=not vouched)
+    # The last ids count: the end of a long list is kept, not its beginning.
+    header = headers.get("certes_trace", b"")[-_TRACE_LIMIT:].decode("utf-8", "replace")
+    before = tracing.read(header, foreign=not vouched)
     return (*before, tracing.position_id(record.partition, record.offset))
 
 
@@ -149,14 +152,21 @@ def _text(raw: bytes | None) -> str | None:
     return None if raw is None else raw[:_TEXT_LIMIT].decode("utf-8", "replace")
 
 
+def _exact(raw: bytes) -> str:
+    """A text that no other bytes give: ids may differ in what `_text` drops."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
 def _number(raw: bytes | None) -> int | None:
     return int(raw) if raw is not None and raw.isdigit() and len(raw) < 11 else None
 
 
 def _mac_is_valid(record: Record, cluster_key: bytes) -> bool:
-    given = [content for name, content in record.headers if name == MAC]
-    rest = [(name, content or b"") for name, content in record.headers if name != MAC]
-    return len(given) == 1 and hmac.compare_digest(given[0] or b"", record_mac(cluster_key, rest, record.value or b""))
+    # A header without content is not read at all, so it is not signed either.
+    present = [(name, content) for name, content in record.headers if content is not None]
+    given = [content for name, content in present if name == MAC]
+    rest = [(name, content) for name, content in present if name != MAC]
+    return len(given) == 1 and hmac.compare_digest(given[0], record_mac(cluster_key, rest, record.value or b""))
 
 
 def signed(headers: Iterable[tuple[str, bytes]], value: bytes, *, cluster_key: bytes) -> list[tuple[str, bytes]]:

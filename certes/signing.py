@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-import binascii
-import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 
 from certes.errors import Unauthorized
 
@@ -24,7 +23,7 @@ def secret_key(secret: str) -> bytes:
     """The key bytes of a Standard Webhooks secret, with or without prefix. Raises ValueError when it is no base64."""
     try:
         key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
-    except binascii.Error:
+    except ValueError:
         raise ValueError("a secret is whsec_ and base64, e.g. whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw") from None
     if not key:
         raise ValueError("a secret must not be empty")
@@ -48,8 +47,11 @@ def verify(headers: Mapping[str, str], body: bytes, *, keys: Sequence[bytes], no
         raise Unauthorized("webhook-timestamp must be whole seconds since 1970")
     if abs(int(stamp) - now) > TOLERANCE_SECONDS:
         raise Unauthorized("webhook-timestamp is more than five minutes from now; check the sender's clock")
-    expected = [sign([key], message_id=message_id, timestamp=int(stamp), body=body).encode() for key in keys]
-    given = [item.encode("utf-8", "surrogateescape") for item in signature.split()]
+    try:
+        expected = [sign([key], message_id=message_id, timestamp=int(stamp), body=body).encode() for key in keys]
+        given = [item.encode("utf-8", "surrogateescape") for item in signature.split()]
+    except UnicodeEncodeError:
+        raise Unauthorized("webhook-id and webhook-signature must be text that a header can hold") from None
     # Every pair is compared, so that the time says nothing about which one matched.
     if not sum(hmac.compare_digest(item, want) for item in given for want in expected):
         raise Unauthorized("no signature matches: check the secret and that the body is signed as it was sent")
@@ -60,10 +62,8 @@ def record_mac(key: bytes, headers: Iterable[tuple[str, bytes]], value: bytes) -
 
     Lengths stand before each part, so that no two different records give the same bytes.
     """
-    mac = hmac.new(key, digestmod=hashlib.sha256)
-    for name, content in sorted(headers):
-        encoded = name.encode()
-        mac.update(b"%d:%b%d:%b" % (len(encoded), encoded, len(content), content))
-    mac.update(b"#")
-    mac.update(value)
-    return mac.digest()
+    parts = [
+        b"%d:%b%d:%b" % (len(encoded), encoded, len(content), content)
+        for encoded, content in sorted((name.encode("utf-8", "surrogateescape"), content) for name, content in headers)
+    ]
+    return hmac.digest(key, b"".join((*parts, b"#", value)), "sha256")
