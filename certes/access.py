@@ -44,7 +44,7 @@ def new_key() -> str:
 
 def key_hash(key: str) -> str:
     """What is stored of a key. Keys are random and long, so a plain hash is enough and cheap on each request."""
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(_bytes(key)).hexdigest()
 
 
 def bearer(authorization: str | None) -> str | None:
@@ -60,7 +60,7 @@ def authenticate(token: str | None, *, admin_key: str, keys: Mapping[str, Mappin
     """
     if not token:
         raise Unauthorized("an API key is needed: Authorization: Bearer key_...")
-    if admin_key and hmac.compare_digest(token.encode("utf-8", "surrogateescape"), admin_key.encode()):
+    if admin_key and hmac.compare_digest(_bytes(token), _bytes(admin_key)):
         return Actor("admin", ADMIN)
     stored = keys.get(key_hash(token))
     if stored is None or (stored.get("expires_at") and from_rfc3339(stored["expires_at"]) <= now):
@@ -74,11 +74,17 @@ def cluster_token(cluster_key: bytes) -> str:
 
 
 def is_cluster(token: str | None, cluster_key: bytes) -> bool:
-    return token is not None and hmac.compare_digest(
-        token.encode("utf-8", "surrogateescape"), cluster_token(cluster_key).encode()
-    )
+    """Whether a token is the cluster's. Without a key nothing is: everybody can compute the token of none."""
+    if token is None or not cluster_key:
+        return False
+    return hmac.compare_digest(_bytes(token), cluster_token(cluster_key).encode())
 
 
 def keys_by_hash(config: Config) -> Mapping[str, Mapping[str, Any]]:
     """The stored API keys as `authenticate` wants them. An entry's value has `hash`, `name`, `roles`, `expires_at`."""
     return {entry.value["hash"]: entry.value for entry in config.entries["key"].values()}
+
+
+def _bytes(token: str) -> bytes:
+    """Any header text as bytes; what is no UTF-8 is compared like all else, and equals nothing."""
+    return token.encode("utf-8", "surrogatepass")

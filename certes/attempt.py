@@ -14,7 +14,11 @@ from certes.event import EventRow
 from certes.signing import secret_key, sign
 from certes.subscription import StoredSubscription
 
-_ATTRIBUTES = (("ce-id", "id"), ("ce-source", "ce_source"), ("ce-time", "time"), ("ce-partitionkey", "key"))
+_ATTRIBUTES = (("ce-id", "given_id"), ("ce-source", "ce_source"), ("ce-time", "time"), ("ce-partitionkey", "key"))
+
+
+#: The row keeps the errors of the last attempts, and has a limit.
+ERROR_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def prepare(
     keys = [secret_key(one.secret) for one in subscription.secrets if one.valid(now)]
     headers = {
         **spec.destination.headers,
-        "content-type": body.content_type,
+        "content-type": _media_type(body.content_type),
         "webhook-id": row.id,
         "webhook-timestamp": str(stamp),
         "webhook-signature": sign(keys, message_id=row.id, timestamp=stamp, body=body.content),
@@ -71,7 +75,7 @@ def prepare(
         value = getattr(row, attribute)
         if value is not None:
             headers[header] = _header_value(value)
-    headers.setdefault("ce-source", row.source)
+    headers.setdefault("ce-source", _header_value(row.source))
     if row.traceparent is not None:
         headers["traceparent"] = row.traceparent
     if delivery.job is not None:
@@ -80,11 +84,21 @@ def prepare(
 
 
 def _header_value(text: str) -> str:
-    """Attributes are anybody's text; in a header, what is not printable ASCII is percent-encoded (CloudEvents HTTP)."""
+    """Attributes are anybody's text; what is no visible ASCII is percent-encoded (CloudEvents HTTP, 3.1.3.2)."""
     return "".join(
-        char if " " <= char <= "~" and char not in '"%' else "".join(f"%{byte:02X}" for byte in char.encode())
+        char if "!" <= char <= "~" and char not in '"%' else "".join(f"%{byte:02X}" for byte in char.encode())
         for char in text
     )
+
+
+def _media_type(text: str) -> str:
+    """The publisher's word on its content, unless it is nothing that a header may hold."""
+    return text if text.isascii() and text.isprintable() else "application/octet-stream"
+
+
+def _words(error: str) -> str:
+    """An error as it is kept: short, and without the stray bytes of a handler's garbage, which no record takes."""
+    return error[:ERROR_CHARS].encode("utf-8", "replace").decode()
 
 
 def settle(
@@ -111,7 +125,7 @@ def settle(
         at=at,
         duration_ms=duration_ms,
         status=answer.status,
-        error=None if answer.ok else answer.error or f"answered {answer.status}",
+        error=None if answer.ok else _words(answer.error or f"answered {answer.status}"),
         response=answer.body.decode("utf-8", "replace"),
         trace=trace,
     )
@@ -139,5 +153,5 @@ def closed(row: EventRow, delivery: Delivery, *, state: str, reason: str, at: in
         state="cancelled" if state == "cancelled" else "expired",
         at=at,
         duration_ms=0,
-        error=reason,
+        error=_words(reason),
     )

@@ -55,11 +55,13 @@ class Policy(BaseModel):
     def delay(self, retry: int, roll: float) -> float:
         """Seconds before retry `retry` (1, 2, ...), jitter and cap included; `roll` is a random number in 0..1.
 
-        Jitter spreads the delay evenly over +-`jitter`; the cap holds after it, and the spread is kept at the cap, so
-        that deliveries that failed together do not return together.
+        Jitter spreads the delay evenly over +-`jitter`. At the cap it spreads below it, up to the cap, so that
+        deliveries that failed together do not return together.
         """
         base = min(self._base(retry), self.max_delay_seconds)
-        return min(base * (1 + self.jitter * (2 * roll - 1)), self.max_delay_seconds)
+        low = base * (1 - self.jitter)
+        high = min(base * (1 + self.jitter), self.max_delay_seconds)
+        return min(low + (high - low) * roll, high)
 
     def next_delay(self, *, retry: int, elapsed: float, roll: float, at_least: float = 0.0) -> float | None:
         """Seconds to wait before retry `retry`, or None: the limit is reached, or would be before the retry starts.
@@ -81,11 +83,12 @@ class Policy(BaseModel):
             return self.initial_seconds * (1 + math.log2(retry))
         if self.strategy == "schedule":
             return self.schedule[min(retry, len(self.schedule)) - 1]
-        if self.factor == 1 or self.initial_seconds == 0:
-            return self.initial_seconds
-        # Bounded before it is raised: factor ** 10_000 is no float.
-        steps = min(retry - 1, math.log(max(self.max_delay_seconds / self.initial_seconds, 1), self.factor) + 1)
-        return float(self.initial_seconds * self.factor**steps)
+        if self.initial_seconds == 0:
+            return 0.0
+        try:
+            return self.initial_seconds * math.pow(self.factor, retry - 1)
+        except OverflowError:  # beyond any float, so beyond any cap
+            return math.inf
 
 
 DEFAULT = Policy()

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from certes.delivery import Outcome
+from certes.errors import Fatal
 
 ROW_VERSION = 1
 
@@ -36,7 +37,10 @@ class BackoffRow(msgspec.Struct, frozen=True, omit_defaults=True):
             return self
         row = self
         for outcome in outcomes:
-            row = row._succeeded(outcome) if outcome.state == "delivered" else row._failed(outcome)
+            if outcome.state == "delivered":
+                row = row._succeeded(outcome)
+            elif outcome.state in ("waiting", "exhausted"):  # the others were closed without a call
+                row = row._failed(outcome)
         return row if row is self else msgspec.structs.replace(row, applied=offset)
 
     def _succeeded(self, outcome: Outcome) -> BackoffRow:
@@ -66,4 +70,8 @@ def dump(row: BackoffRow) -> bytes:
 
 
 def load(stored: bytes) -> BackoffRow:
-    return _DECODER.decode(stored)
+    """Read a stored row. Raises Fatal for a format that this version does not know."""
+    row = _DECODER.decode(stored)
+    if row.v > ROW_VERSION:
+        raise Fatal(f"a back-off row has format {row.v}, this Certes reads up to {ROW_VERSION}: upgrade this worker")
+    return row

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z", re.ASCII | re.IGNORECASE)
 
 
 class Clock:
@@ -34,13 +37,13 @@ class FrozenClock(Clock):
 
 def rfc3339(at: float) -> str:
     """Seconds since the epoch as RFC 3339 in UTC with milliseconds, e.g. `2026-11-24T16:03:00.125Z`."""
-    moment = datetime.fromtimestamp(round(at * 1000) / 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    seconds, milliseconds = divmod(round(at * 1000), 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"
 
 
 def from_rfc3339(text: str) -> float:
     """The reverse of `rfc3339`; any RFC 3339 offset is read. Raises ValueError for anything else."""
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError(f"{text!r} has no time zone: write 2026-11-24T16:03:00Z")
-    return moment.timestamp()
+    # fromisoformat alone reads much more of ISO 8601: week dates, times without a zone.
+    if not _RFC3339.match(text):
+        raise ValueError(f"{text[:64]!r} is no RFC 3339 time with a zone: write 2026-11-24T16:03:00Z")
+    return datetime.fromisoformat(text.upper()).timestamp()

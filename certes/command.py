@@ -29,6 +29,11 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     errors: tuple[Problem, ...] = ()
     routes: tuple[Route, ...] = ()
 
+    @classmethod
+    def failed(cls, error: Exception) -> Verdict:
+        """On an event that hit an error of ours: it stays visible."""
+        return cls(errors=(Problem(f"internal error while it was validated or routed: {type(error).__name__}"),))
+
 
 class Command(msgspec.Struct, frozen=True, omit_defaults=True):
     """Retry or cancel (all deliveries, or one subscription's), or resume a parked event with the verdict on it.

@@ -11,24 +11,25 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from certes.backoff import Policy
 from certes.errors import Fatal, Unavailable
 from certes.routing import Router
 from certes.source import Source
-from certes.subscription import StoredSubscription
+from certes.subscription import Priority, StoredSubscription
 
 logger = logging.getLogger(__name__)
 
 ENTRY_VERSION = 1
+RETRY_SECONDS = 0.5
+GLOBAL = "global"  # the name of the one entry of kind `config`
 Kind = Literal["subscription", "source", "priority", "backoff", "key", "member", "audit", "config"]
 
 
@@ -40,6 +41,31 @@ class Member(BaseModel):
     url: str
     partitions: tuple[int, ...] = ()
     since: str = ""
+
+
+class _Priority(BaseModel):
+    priority: Priority
+
+
+SchemaRule = Literal["optional", "required"]
+
+
+class SchemaRules(BaseModel):
+    """Whether own events need a schema, by their domain. Third parties' sources say so themselves."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    default: SchemaRule = "required"
+    domains: dict[str, SchemaRule] = {}
+
+
+class GlobalConfig(BaseModel):
+    """The entry `config/global`: feature flags and settings that change while everything runs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    flags: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")], bool] = {}
+    schemas: SchemaRules = SchemaRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +93,7 @@ class Config:
     priorities: dict[str, int] = field(default_factory=dict)
     backoffs: dict[str, Policy] = field(default_factory=dict)
     members: dict[str, Member] = field(default_factory=dict)
+    settings: GlobalConfig = field(default_factory=GlobalConfig)
     router: Router = field(default_factory=Router)
 
     def entry(self, kind: Kind, name: str) -> Entry | None:
@@ -80,12 +107,10 @@ class Config:
         claims = [one for one in self.workers() if partition in one.partitions]
         return max(claims, key=lambda one: self.entries["member"][one.id].offset, default=None)
 
-    def schema_rule(self, domain: str) -> Literal["optional", "required"]:
-        """Whether own events of a domain need a schema: setting `schemas` of the global configuration."""
-        entry = self.entries["config"].get("global")
-        schemas = (entry.value.get("schemas") or {}) if entry is not None else {}
-        rule = (schemas.get("domains") or {}).get(domain, schemas.get("default", "required"))
-        return "optional" if rule == "optional" else "required"
+    def schema_rule(self, domain: str) -> SchemaRule:
+        """Whether own events of a domain need a schema."""
+        rules = self.settings.schemas
+        return rules.domains.get(domain, rules.default)
 
     def apply(self, key: str, value: bytes | None, offset: int) -> None:
         """Read one record. An entry that this version cannot read is Fatal: going on would drop what it says."""
@@ -102,12 +127,16 @@ class Config:
     def _parse(self, kind: str, name: str) -> None:
         if kind not in _PARSERS:
             return
-        parsed: dict[str, Any] = getattr(self, _PLURAL[kind])
         entry = self.entries[kind].get(name)
-        if entry is None:
-            parsed.pop(name, None)
+        parsed = None if entry is None else _parsed(entry)
+        if kind == "config":
+            self.settings = parsed or GlobalConfig()
+            return
+        models: dict[str, Any] = getattr(self, _PLURAL[kind])
+        if parsed is None:
+            models.pop(name, None)
         else:
-            parsed[name] = _PARSERS[kind](entry.value)
+            models[name] = parsed
 
     def rebuild_router(self) -> None:
         self.router = Router(self.subscriptions.values(), priorities=self.priorities, backoffs=self.backoffs)
@@ -116,9 +145,10 @@ class Config:
 _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "subscription": StoredSubscription.model_validate,
     "source": Source.model_validate,
-    "priority": lambda value: int(value["priority"]),
+    "priority": lambda value: _Priority.model_validate(value).priority,
     "backoff": Policy.model_validate,
     "member": Member.model_validate,
+    "config": GlobalConfig.model_validate,
 }
 _PLURAL = {
     "subscription": "subscriptions",
@@ -139,11 +169,24 @@ def _value(key: str, raw: bytes) -> Any:
     try:
         document = orjson.loads(raw)
         version, value = document["v"], document["value"]
+        newer = version > ENTRY_VERSION
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise Fatal(f"the config log's entry {key!r} is unreadable; write it again or delete it") from error
-    if version > ENTRY_VERSION:
+    if newer:
         raise Fatal(f"the config log's entry {key!r} has format {version}, this Certes reads up to {ENTRY_VERSION}")
+    if not isinstance(value, dict):
+        raise Fatal(f"the config log's entry {key!r} holds no object; write it again or delete it")
     return value
+
+
+def _parsed(entry: Entry) -> Any:
+    try:
+        return _PARSERS[entry.kind](entry.value)
+    except ValidationError as error:
+        # Without what was given: it may hold secrets.
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        name = f"{entry.kind}/{entry.name}"
+        raise Fatal(f"the config log's entry {name!r} is unreadable, {wrong}; upgrade, or write it again") from None
 
 
 class ConfigLog:
@@ -160,13 +203,17 @@ class ConfigLog:
         self.on_change: list[Callable[[frozenset[str]], None]] = []
 
     async def start(self) -> None:
-        """Read to the end. Raises Unavailable when Kafka does not answer, Fatal for what cannot be read."""
+        """Read from the beginning to the end. Raises Unavailable when Kafka does not answer, Fatal for what cannot be
+        read.
+        """
+        # What was deleted while nobody read may have left no record.
+        self.config = Config()
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._kafka, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=250
         )
+        self._consumer = consumer
         try:
             await consumer.start()
-            self._consumer = consumer
             consumer.assign([self._topic])
             await consumer.seek_to_beginning(self._topic)
             end = (await consumer.end_offsets([self._topic]))[self._topic]
@@ -175,24 +222,28 @@ class ConfigLog:
         except KafkaError as error:
             await self.stop()
             raise Unavailable(f"the config log at Kafka {self._kafka} cannot be read: {error}") from error
+        except BaseException:
+            await self.stop()
+            raise
         self._following = asyncio.create_task(self._follow(consumer), name="config-log")
+        self._following.add_done_callback(self._ended)
 
     async def stop(self) -> None:
         if self._following is not None:
             self._following.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._following
+            # What it died of has been told already.
+            await asyncio.gather(self._following, return_exceptions=True)
         if self._consumer is not None:
             await self._consumer.stop()
         self._following = self._consumer = None
 
     async def reached(self, offset: int, *, seconds: float) -> bool:
         """Wait until the entry at `offset` has been read; False when it was not within `seconds`."""
-        async with self._moved:
-            try:
-                await asyncio.wait_for(self._moved.wait_for(lambda: self.config.offset >= offset), seconds)
-            except TimeoutError:
-                return False
+        try:
+            async with asyncio.timeout(seconds), self._moved:
+                await self._moved.wait_for(lambda: self.config.offset >= offset)
+        except TimeoutError:
+            return False
         return True
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
@@ -201,10 +252,12 @@ class ConfigLog:
                 await self._read(consumer)
             except KafkaError as error:
                 logger.warning("the config log cannot be read, trying again: %s", error, extra={"action": "config"})
-                await asyncio.sleep(0.5)
-            except (Fatal, ValidationError) as error:
-                self._on_fatal(error)
-                return
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _ended(self, following: asyncio.Task[None]) -> None:
+        """A process that no longer hears of changes must not go on, whatever the reason."""
+        if not following.cancelled() and (error := following.exception()) is not None:
+            self._on_fatal(error)
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         batches = await consumer.getmany(self._topic, timeout_ms=1000)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from certes.admission import Admission, is_avro, rejected
 from certes.clock import Clock
 from certes.command import Command, Verdict
-from certes.errors import Gone, Malformed, NotFound, Refused, Unavailable
+from certes.errors import Malformed, NotFound, Refused, Unavailable
 from certes.event import EventRow, Problem
 from certes.records import Arrival
 from certes.registry.framing import unframe
@@ -59,7 +59,7 @@ class Parking:
         self._resume = resume
         self._wait = wait_seconds
         self._clock = clock
-        self._lanes: dict[Lane, deque[EventRow]] = {}
+        self._lanes: dict[Lane, list[EventRow]] = {}  # in log order, the first is looked after
         self._tasks: dict[Lane, asyncio.Task[None]] = {}
 
     def __len__(self) -> int:
@@ -71,34 +71,44 @@ class Parking:
         return Problem(f"waits behind {lane[0].id}, which has the same key") if lane else self._admission(arrival)
 
     def see(self, row: EventRow) -> None:
-        """For the fold: each row that was written. A row that is `accepted` gets a place, one that is not loses it."""
+        """For the fold: each row that was written. A row that is `accepted` gets a place, one that is not loses it.
+
+        Rows that are rebuilt after a start come in any order.
+        """
         name = (row.partition, row.key if row.key is not None else row.id)
-        lane = self._lanes.get(name)
+        lane = self._lanes.get(name, [])
+        place = bisect_left(lane, row.offset, key=_offset)
+        known = place < len(lane) and lane[place].offset == row.offset
         if row.state != "accepted":
-            if lane and lane[0].id == row.id:
-                self._leave(name, lane)
-        elif lane is None:
-            self._lanes[name] = deque([row])
-            self._start(name)
-        elif all(row.id != other.id for other in lane):
-            lane.append(row)
+            if known:
+                self._leave(name, place)
+        elif not known:
+            self._lanes.setdefault(name, lane).insert(place, row)
+            if place == 0:
+                self._start(name)
 
     def forget(self, partition: int) -> None:
         """A partition has left: its new owner looks after its events."""
         for name in [name for name in self._lanes if name[0] == partition]:
             del self._lanes[name]
-            if (task := self._tasks.pop(name, None)) is not None:
-                task.cancel()
+            self._stop(name)
 
-    def _leave(self, name: Lane, lane: deque[EventRow]) -> None:
-        lane.popleft()
-        if lane:
-            self._start(name)
-        else:
+    def _leave(self, name: Lane, place: int) -> None:
+        lane = self._lanes[name]
+        del lane[place]
+        if not lane:
             del self._lanes[name]
+            self._stop(name)
+        elif place == 0:
+            self._start(name)
+
+    def _stop(self, name: Lane) -> None:
+        if (task := self._tasks.pop(name, None)) is not None:
+            task.cancel()
 
     def _start(self, name: Lane) -> None:
         """Look after the first of a lane; the fold of its `resume` starts the next."""
+        self._stop(name)
         task = asyncio.get_running_loop().create_task(self._look_after(self._lanes[name][0]), name=f"parked-{name[0]}")
         self._tasks[name] = task
         task.add_done_callback(lambda done: self._ended(name, done))
@@ -111,8 +121,17 @@ class Parking:
 
     async def _look_after(self, row: EventRow) -> None:
         verdict = await self._verdict(row)
-        await self._resume(Command("resume", row.id, at=round(self._clock.now() * 1000), verdict=verdict))
-        logger.debug("event %s is resumed", row.id, extra={"action": "resume"})
+        command = Command("resume", row.id, at=round(self._clock.now() * 1000), verdict=verdict)
+        while not await self._resumed(command):
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _resumed(self, command: Command) -> bool:
+        try:
+            await self._resume(command)
+        except Unavailable as error:
+            logger.warning("event %s cannot be resumed yet: %s", command.event, error, extra={"action": "resume"})
+            return False
+        return True
 
     async def _verdict(self, row: EventRow) -> Verdict:
         while True:
@@ -127,8 +146,11 @@ class Parking:
                     return self._without_schema(row, error)
             except Unavailable as error:
                 logger.info("event %s goes on waiting: %s", row.id, error, extra={"action": "park"})
-            except (Gone, Refused) as error:
+            except Refused as error:
                 return rejected(error, uri=row.uri)
+            except Exception as error:
+                logger.exception("parked event %s could not be judged", row.id, extra={"action": "park"})
+                return Verdict.failed(error)
             await asyncio.sleep(AGAIN_SECONDS)
 
     def _waited(self, row: EventRow) -> float:
@@ -153,6 +175,10 @@ class Parking:
                     raise
         else:
             raise Malformed("unknown event type: the record has no ce_type")
+
+
+def _offset(row: EventRow) -> int:
+    return row.offset
 
 
 def arrival_of(row: EventRow, value: bytes) -> Arrival:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import OffsetOutOfRangeError
 
 from certes.errors import Gone, Unavailable
 from certes.event import EventRow
@@ -18,10 +18,12 @@ from certes.event import EventRow
 #: Offsets this close are read in one run: seeking costs a round trip, skipping a record almost nothing.
 GAP = 200
 FETCH_BYTES = 256 << 10
+#: What Python needs to keep a value, besides its bytes.
+ENTRY_BYTES = 300
 
 
 class Cache:
-    """Values by place in the log, at most `limit` bytes of them; the oldest leave first."""
+    """Values by place in the log, at most `limit` bytes with what keeping them costs; the oldest leave first."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -29,19 +31,23 @@ class Cache:
         self._bytes = 0
 
     def put(self, partition: int, offset: int, value: bytes) -> None:
-        if (partition, offset) in self._values:
+        if (partition, offset) in self._values or _cost(value) > self._limit:
             return
         self._values[partition, offset] = value
-        self._bytes += len(value)
-        while self._bytes > self._limit and self._values:
-            self._bytes -= len(self._values.popitem(last=False)[1])
+        self._bytes += _cost(value)
+        while self._bytes > self._limit:
+            self._bytes -= _cost(self._values.popitem(last=False)[1])
 
     def get(self, partition: int, offset: int) -> bytes | None:
         return self._values.get((partition, offset))
 
     def drop(self, partition: int, offset: int) -> None:
         value = self._values.pop((partition, offset), None)
-        self._bytes -= len(value) if value is not None else 0
+        self._bytes -= _cost(value) if value is not None else 0
+
+
+def _cost(value: bytes) -> int:
+    return len(value) + ENTRY_BYTES
 
 
 @dataclass(slots=True)
@@ -105,7 +111,7 @@ class LogReader:
                 values = await _read_run(consumer, place, run[0].offset, run[-1].offset)
         except OffsetOutOfRangeError:
             pass  # the log begins later or ends earlier: there is no such record
-        except (KafkaError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it, and others be read
             for one in run:
                 _resolve(one, Unavailable(f"payloads of partition {place.partition} cannot be read: {error!r}"))
             return

@@ -99,11 +99,16 @@ def read(record: Record, *, cluster_key: bytes) -> Arrival | Own:
     return _arrival(record, headers, vouched=vouched and kind == "event", forged=forged)
 
 
+def id_scope(source: str, ce_source: str) -> str:
+    """Within which given ids are unique: CloudEvents says per `ce-source`, of which one sender may have many."""
+    return f"{source} {ce_source}"
+
+
 def _arrival(record: Record, headers: dict[str, bytes], *, vouched: bool, forged: str | None) -> Arrival:
     ce_source = _text(headers.get("ce_source"))
     given = headers.get("ce_id") or None  # an empty id is none: all that have it would be one event
     source = _text(headers.get("certes_source")) if vouched else None
-    scope = source or f"{KAFKA_SOURCE} {_exact(headers.get('ce_source', b''))}"
+    scope = id_scope(source or KAFKA_SOURCE, _exact(headers.get("ce_source", b"")))
     if given is None or forged:
         scope, identity = KAFKA_SOURCE, f"{record.partition}/{record.offset}"
     else:

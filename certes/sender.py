@@ -17,10 +17,13 @@ from certes.clock import Clock
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-#: What Python does not call private but still leads inside: CGNAT, 6to4, NAT64, benchmarking.
+#: What Python does not call private but may lead inside: CGNAT, 6to4, NAT64, benchmarking, IPv4-compatible, site-local.
 _INSIDE = [
     ipaddress.ip_network(text)
-    for text in ("100.64.0.0/10", "192.88.99.0/24", "198.18.0.0/15", "2002::/16", "64:ff9b::/96", "64:ff9b:1::/48")
+    for text in (
+        *("100.64.0.0/10", "192.88.99.0/24", "198.18.0.0/15"),
+        *("2002::/16", "64:ff9b::/96", "64:ff9b:1::/48", "::/96", "fec0::/10"),
+    )
 ]
 
 
@@ -115,7 +118,7 @@ class Sender:
             return float(value[:9])
         try:
             return max(parsedate_to_datetime(value).timestamp() - self._clock.now(), 0.0)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None  # neither seconds nor a date: as if it were not there
 
 

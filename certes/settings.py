@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import socket
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import BaseModel, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from certes.errors import Fatal
 
 DAY = 86_400.0
 
@@ -35,7 +36,7 @@ class Cluster(BaseModel):
     def _is_long_enough(cls, key: SecretStr) -> SecretStr:
         try:
             raw = base64.b64decode(key.get_secret_value(), validate=True)
-        except binascii.Error:
+        except ValueError:
             raise ValueError("must be base64, e.g. from: openssl rand -base64 32") from None
         if raw and len(raw) < 32:
             raise ValueError("must be at least 32 bytes, e.g. from: openssl rand -base64 32")
@@ -83,7 +84,9 @@ class Schemas(BaseModel):
 class Settings(BaseSettings):
     """All settings. Secrets never print. Groups are plain models, so a test builds them directly."""
 
-    model_config = SettingsConfigDict(env_prefix="CERTES_", env_nested_delimiter="__", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="CERTES_", env_nested_delimiter="__", extra="ignore", hide_input_in_errors=True
+    )
 
     kafka: str = "127.0.0.1:9092"
     registry: str = "http://127.0.0.1:8081"
@@ -95,6 +98,22 @@ class Settings(BaseSettings):
     delivery: Delivery = Field(default_factory=Delivery)
     schemas: Schemas = Field(default_factory=Schemas)
 
+    @classmethod
+    def load(cls) -> Settings:
+        """The settings of this process. Raises Fatal naming each variable that is wrong, never its value."""
+        try:
+            return cls()
+        except ValidationError as error:
+            wrong = (f"{_variable(*one['loc'])}: {one['msg']}" for one in error.errors(include_input=False))
+            raise Fatal("; ".join(wrong)) from None
+        except SettingsError as error:  # a group or list that is no JSON
+            raise Fatal(f"a CERTES_ variable that must be JSON is none: {error}") from None
+
     @cached_property
     def cluster_key(self) -> bytes:
         return base64.b64decode(self.cluster.key.get_secret_value())
+
+
+def _variable(*path: int | str) -> str:
+    """The environment variable of a setting."""
+    return f"CERTES_{'__'.join(map(str, path)).upper()}"

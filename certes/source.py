@@ -15,7 +15,7 @@ class Hmac(BaseModel):
     header: str
     algorithm: Literal["sha1", "sha256", "sha384", "sha512"] = "sha256"
     encoding: Literal["hex", "base64"] = "hex"
-    secret_encoding: Literal["utf8", "base64", "hex"] = "utf8"
+    secret_encoding: Literal["utf8", "base64", "hex"] = "utf8"  # noqa: S105 - the name of an encoding
     prefix: str = ""
     delimiter: str = ""
     id_header: str | None = None
@@ -30,7 +30,7 @@ class Source(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     scheme: Literal["github", "hmac", "standard", "none"]
-    secrets: tuple[Annotated[str, Field(min_length=1, max_length=4096)], ...] = ()
+    secrets: tuple[Annotated[str, Field(min_length=1, max_length=4096)], ...] = Field((), repr=False)
     uri: Annotated[str, Field(max_length=2048)]
     id_header: str | None = None
     hmac: Hmac | None = None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
 from certes.backoff import Policy
 from certes.clock import rfc3339
@@ -17,6 +17,7 @@ from certes.uri import UriPattern
 Priority = Annotated[int, Field(ge=0, le=9)]
 DEFAULT_PRIORITY = 4
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
 _OURS = ("webhook-", "certes-", "ce-")
 _FORBIDDEN = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection", "traceparent"})
 
@@ -33,6 +34,9 @@ class Destination(BaseModel):
     @field_validator("url")
     @classmethod
     def _is_http(cls, url: str) -> str:
+        # urlsplit drops line breaks in silence; whoever calls the address later does not.
+        if _UNPRINTABLE.search(url):
+            raise ValueError("must not hold spaces or control characters")
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("must be an http:// or https:// address")
@@ -69,7 +73,7 @@ class Subscription(BaseModel):
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 15.0
     format: Literal["json", "avro"] = "json"
     enabled: bool = True
-    paused_until: datetime | None = None
+    paused_until: AwareDatetime | None = None
     description: Annotated[str, Field(max_length=4096)] = ""
 
     @field_validator("uri")
@@ -84,6 +88,11 @@ class Subscription(BaseModel):
             compile_filter(expression)
         return expression
 
+    @field_validator("paused_until")
+    @classmethod
+    def _in_utc(cls, moment: datetime | None) -> datetime | None:
+        return None if moment is None else datetime.fromtimestamp(moment.timestamp(), UTC)
+
     def held(self, now: float) -> bool:
         """Whether its deliveries wait: disabled, or paused at `now` (seconds since 1970)."""
         return not self.enabled or (self.paused_until is not None and self.paused_until.timestamp() > now)
@@ -92,7 +101,7 @@ class Subscription(BaseModel):
 class Secret(BaseModel):
     """A signing secret of a subscription; times are RFC 3339. Without `expires_at` it is the current one."""
 
-    secret: str
+    secret: Annotated[str, Field(repr=False)]
     created_at: str
     expires_at: str | None = None
 

@@ -10,12 +10,16 @@ from certes.errors import UriError
 
 DEFAULT_NAMESPACE = "_"
 GATEWAY_PORT = 9600
+MAX_PORT = 65_535
 MAX_NESTING = 128
 MAX_LENGTH = 2048
 
-_DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?\Z")
+_LABEL = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*(?::[0-9]{{1,5}})?\Z")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 _VERSION = re.compile(r"(?:0|[1-9][0-9]{0,8})\Z")
+_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9._-]*)(?::(?P<port>[0-9]{1,5}))?/?\Z")
+_HTTP = re.compile(r"https?://[^/\s]+(?:/\S*)?\Z")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -50,6 +54,7 @@ class UriPattern:
         """
         if not text.endswith("/*"):
             return cls(str(EventUri.parse(text)), None)
+        _check_length(text)
         prefix = text[:-1]
         domain, *parts = prefix[:-1].split("/")
         _check_domain(domain, text)
@@ -66,21 +71,20 @@ class UriPattern:
 
 def gateway_url(text: str) -> str:
     """The HTTP address of a gateway: `events://host[:port]` (default port 9600), or an http(s) URL as it is."""
-    if text.startswith(("http://", "https://")):
+    if _HTTP.match(text):
         return text.rstrip("/")
-    if not text.startswith("events://"):
+    address = _HOST.match(text.removeprefix("events://")) if text.startswith("events://") else None
+    if address is None:
         raise UriError(f"{text!r} is no gateway address: write events://host[:port] or https://host")
-    host = text.removeprefix("events://").rstrip("/")
-    if not host or "/" in host:
-        raise UriError(f"{text!r} is no gateway address: write events://host[:port]")
-    has_port = re.search(r":[0-9]{1,5}\Z", host) is not None
-    return f"http://{host}" if has_port else f"http://{host}:{GATEWAY_PORT}"
+    port = int(address["port"] or GATEWAY_PORT)
+    if not 1 <= port <= MAX_PORT:
+        raise UriError(f"{text!r} is no gateway address: a port is 1 to {MAX_PORT}, not {port}")
+    return f"http://{address['host']}:{port}"
 
 
 @lru_cache(maxsize=65_536)
 def _parse(text: str) -> EventUri:
-    if len(text) > MAX_LENGTH:
-        raise UriError(f"an event URI has at most {MAX_LENGTH} characters, this one {len(text)}")
+    _check_length(text)
     parts = text.split("/")
     if len(parts) < 4:
         raise UriError(f"{text!r} is no event URI: write domain/namespace/version/event, with _ as default namespace")
@@ -94,6 +98,11 @@ def _parse(text: str) -> EventUri:
         raise UriError(f"{text!r}: the part before the event name is the major version, a number, not {version!r}")
     _check_part(event, text)
     return EventUri(domain, "/".join(names), int(version), event)
+
+
+def _check_length(text: str) -> None:
+    if len(text) > MAX_LENGTH:
+        raise UriError(f"an event URI has at most {MAX_LENGTH} characters, this one {len(text)}")
 
 
 def _check_domain(domain: str, text: str) -> None:

@@ -18,7 +18,7 @@ from certes.event import event_id
 from certes.gateway.cloudevents import raise_all
 from certes.gateway.submission import Submission
 from certes.log import partition_for
-from certes.records import AVRO, signed
+from certes.records import AVRO, id_scope, signed
 from certes.registry.framing import frame, unframe
 from certes.registry.schema import Schema
 from certes.uri import EventUri
@@ -160,7 +160,8 @@ class Intake:
     async def _append(self, one: Checked, *, source: str) -> dict[str, str]:
         submission = one.submission
         given = submission.given or uuid7(self._clock.now())
-        key = (submission.key or f"{source}\0{given}").encode()
+        scope = id_scope(source, submission.attributes.get("source", ""))
+        key = (submission.key or f"{scope}\0{given}").encode()
         partition = partition_for(key, self._partitions)
         uri = str(submission.uri)
         headers = _headers(one, uri=uri, source=source, given=given)
@@ -170,7 +171,7 @@ class Intake:
             partition=partition,
             headers=signed(headers, one.value, cluster_key=self._cluster_key),
         )
-        return {"id": event_id(partition=partition, source=source, given=given), "uri": uri}
+        return {"id": event_id(partition=partition, source=scope, given=given), "uri": uri}
 
 
 def _headers(one: Checked, *, uri: str, source: str, given: str) -> list[tuple[str, bytes]]:

@@ -148,7 +148,9 @@ class Gateway:
 
     async def _open(self, app: web.Application, host: str, port: int) -> str:
         """Listen. The address under which others reach it. Raises Fatal."""
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=DRAIN_SECONDS)
+        runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=DRAIN_SECONDS, auto_decompress=False
+        )
         await runner.setup()
         self._runners.append(runner)
         try:

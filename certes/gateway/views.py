@@ -129,6 +129,10 @@ class Views:
         self._lag.refuse_if_behind()
 
     async def _body(self, request: web.Request, limit: int) -> bytes:
+        encoding = request.headers.get("content-encoding", "identity").strip().lower()
+        if encoding != "identity":
+            # A signature is over the bytes as they came, and a small body must not become a large one.
+            raise Unsupported(f"the body is encoded as {encoding[:32]!r}; send it as it is")
         self._limit(request.content_length or 0, limit, "the body")
         body = await request.read()
         self._limit(len(body), limit, "the body")
