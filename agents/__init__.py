@@ -1,0 +1,1 @@
+"""The Faust side of Certes: the agents and what they stand on."""

@@ -1,0 +1,1 @@
+"""Faust tables of Certes and their SQLite store."""
