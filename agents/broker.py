@@ -38,7 +38,7 @@ class Broker:
         self._now_ms = now_ms
         self._next: dict[int, int] = {}
         self._opens_at: dict[int, int] = {}
-        self._stamps: dict[int, int] = {}
+        self._late_since: dict[int, int] = {}
         self._looking: asyncio.TimerHandle | None = None
         self._moved = asyncio.Condition()
         self.fold: Fold
@@ -70,21 +70,22 @@ class Broker:
     def leave(self, partition: int) -> None:
         self.mailbox.close(partition)
         self.parking.forget(partition)
-        for known in (self._next, self._opens_at, self._stamps):
+        for known in (self._next, self._opens_at, self._late_since):
             known.pop(partition, None)
 
     async def take(self, partition: int, records: Sequence[Record]) -> None:
         """Fold a chunk."""
-        self._stamps[partition] = records[0].timestamp
+        self._late_since[partition] = records[0].timestamp
         for count, record in enumerate(records, 1):
             self.fold.apply(record)
             if count % BREATH == 0:
                 await asyncio.sleep(0)
         self._next[partition] = records[-1].offset + 1
-        self._stamps[partition] = records[-1].timestamp
+        if self._is_behind(partition):
+            self._late_since[partition] = records[-1].timestamp  # what comes next was appended after it
+        else:
+            self._late_since.pop(partition, None)
         self.open_partitions()
-        if not self.behind()[partition]:
-            del self._stamps[partition]  # what comes after a silence has not waited since the record before it
         async with self._moved:
             self._moved.notify_all()
 
@@ -132,6 +133,16 @@ class Broker:
         }
 
     def lag_ms(self) -> int:
-        """How long the oldest record that is not folded may have waited; 0 when all is folded."""
-        late = [self._stamps.get(partition, 0) for partition, count in self.behind().items() if count]
-        return max((self._now_ms() - stamp for stamp in late if stamp), default=0)
+        """How long the oldest record that is not folded has waited, at most; 0 when all is folded."""
+        now = self._now_ms()
+        return max((now - self._since(partition, now) for partition in self._next), default=0)
+
+    def _since(self, partition: int, now: int) -> int:
+        if self._is_behind(partition):
+            return self._late_since.setdefault(partition, now)
+        self._late_since.pop(partition, None)
+        return now
+
+    def _is_behind(self, partition: int) -> bool:
+        end = self._ends(partition)
+        return end is not None and end > self._next[partition]

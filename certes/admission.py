@@ -84,7 +84,7 @@ class Admission:
                 _violated(violations, uri, schema) if violations else self._routed(arrival, uri, schema, lambda: data)
             )
         except Refused as error:
-            return rejected(error, uri=arrival.uri)
+            return rejected(error, uri=_uri_text(arrival, schema), schema=schema)
 
     def requires_schema(self, arrival: Arrival, uri: EventUri) -> bool:
         """Third parties' sources say so themselves; own events need a schema unless their domain's setting says not."""
@@ -100,7 +100,7 @@ class Admission:
 
         return Verdict(
             uri=str(uri),
-            schema=None if schema is None else SchemaRef(schema.id, schema.release),
+            schema=_reference(schema),
             routes=self._config().router.routes(uri=str(uri), source=arrival.source, variables=variables),
         )
 
@@ -135,16 +135,24 @@ def parse_json(value: bytes) -> Any:
         raise Malformed(f"the value is no JSON: {error}") from error
 
 
-def rejected(error: Refused, *, uri: str | None) -> Verdict:
+def rejected(error: Refused, *, uri: str | None, schema: Schema | None = None) -> Verdict:
     """The verdict on an event that cannot be taken."""
     problems = (Problem(str(error)), *(Problem(one.reason, one.path) for one in error.errors))
-    return Verdict(uri=uri, errors=problems[:MAX_PROBLEMS])
+    return Verdict(uri=uri, schema=_reference(schema), errors=problems[:MAX_PROBLEMS])
+
+
+def _reference(schema: Schema | None) -> SchemaRef | None:
+    return None if schema is None else SchemaRef(schema.id, schema.release)
+
+
+def _uri_text(arrival: Arrival, schema: Schema | None) -> str | None:
+    return arrival.uri if schema is None or schema.uri is None else str(schema.uri)
 
 
 def _violated(violations: tuple[Violation, ...], uri: EventUri, schema: Schema) -> Verdict:
     return Verdict(
         uri=str(uri),
-        schema=SchemaRef(schema.id, schema.release),
+        schema=_reference(schema),
         errors=tuple(Problem(one.reason, one.path) for one in violations[:MAX_PROBLEMS]),
     )
 

@@ -69,12 +69,13 @@ def prepare(
         "ce-specversion": "1.0",
         "ce-type": row.uri or "",
         "certes-attempt": str(delivery.attempt + 1),
-        "certes-trace": tracing.write((*row.trace, trace)),
+        "certes-trace": tracing.write((*row.trace, *(one.trace for one in row.asked if one.trace), trace)),
     }
     for header, attribute in _ATTRIBUTES:
         value = getattr(row, attribute)
         if value is not None:
             headers[header] = _header_value(value)
+    headers.setdefault("ce-id", row.id)
     headers.setdefault("ce-source", _header_value(row.source))
     if row.traceparent is not None:
         headers["traceparent"] = row.traceparent

@@ -38,27 +38,29 @@ class BackoffRow(msgspec.Struct, frozen=True, omit_defaults=True):
         row = self
         for outcome in outcomes:
             if outcome.state == "delivered":
-                row = row._succeeded(outcome)
+                row = _succeeded(row, outcome)
             elif outcome.state in ("waiting", "exhausted"):  # the others were closed without a call
-                row = row._failed(outcome)
+                row = _failed(row, outcome)
         return row if row is self else msgspec.structs.replace(row, applied=offset)
 
-    def _succeeded(self, outcome: Outcome) -> BackoffRow:
-        if not self.failures:
-            return self
-        return msgspec.structs.replace(
-            self, failures=0, failing_since=None, last_success_at=outcome.at + outcome.duration_ms
-        )
 
-    def _failed(self, outcome: Outcome) -> BackoffRow:
-        ended = outcome.at + outcome.duration_ms
-        return msgspec.structs.replace(
-            self,
-            failures=self.failures + 1,
-            failing_since=self.failing_since or ended,
-            last_failure_at=ended,
-            last_error=outcome.error,
-        )
+def _succeeded(row: BackoffRow, outcome: Outcome) -> BackoffRow:
+    if not row.failures:
+        return row
+    return msgspec.structs.replace(
+        row, failures=0, failing_since=None, last_success_at=outcome.at + outcome.duration_ms
+    )
+
+
+def _failed(row: BackoffRow, outcome: Outcome) -> BackoffRow:
+    ended = outcome.at + outcome.duration_ms
+    return msgspec.structs.replace(
+        row,
+        failures=row.failures + 1,
+        failing_since=row.failing_since or ended,
+        last_failure_at=ended,
+        last_error=outcome.error,
+    )
 
 
 _ENCODER = msgspec.json.Encoder()

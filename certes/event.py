@@ -54,11 +54,21 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     path: str = ""
 
 
+class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A command that was applied: what somebody asked for, when (ms since 1970), and the correlation id of the asking."""
+
+    action: str
+    at: int
+    actor: str = ""
+    trace: str = ""
+
+
 class EventRow(msgspec.Struct, frozen=True, omit_defaults=True):
     """One event: what came in, where its payload lies, and the state of its deliveries. Times are ms since 1970.
 
     `applied` is the highest log offset folded into the row; `checksum` is the CRC-32 of the value at
-    (`partition`, `offset`), by which a reader knows that it found the right record.
+    (`partition`, `offset`), by which a reader knows that it found the right record. `trace` are the correlation ids up to
+    the broker; those after it stand in `asked` and in the attempts, with their times.
     """
 
     v: int
@@ -80,6 +90,7 @@ class EventRow(msgspec.Struct, frozen=True, omit_defaults=True):
     time: str | None = None
     traceparent: str | None = None
     trace: tuple[str, ...] = ()
+    asked: tuple[Asked, ...] = ()
     errors: tuple[Problem, ...] = ()
     duplicates: int = 0
     deliveries: tuple[Delivery, ...] = ()

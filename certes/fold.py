@@ -20,17 +20,19 @@ from certes.backoffs import dump as dump_backoff
 from certes.backoffs import load as load_backoff
 from certes.command import Command, Verdict
 from certes.delivery import Delivery, Outcome, cancel, restart, settle
-from certes.errors import Fatal
-from certes.event import EventRow, Problem, SchemaRef, state_of
+from certes.errors import Fatal, TooLarge
+from certes.event import Asked, EventRow, Problem, SchemaRef, state_of
 from certes.records import Arrival, Own, Record, read
 from certes.tracing import MAX_IDS
 
 logger = logging.getLogger(__name__)
 _replace = msgspec.structs.replace
+#: Commands that a row remembers, the last ones.
+KEPT_COMMANDS = 8
 
 
 class Rows(Protocol):
-    """A table as the fold sees it: bytes by partition and key."""
+    """A table as the fold sees it: bytes by partition and key. `put` raises TooLarge, with nothing written."""
 
     def read_row(self, partition: int, key: bytes) -> bytes | None: ...
 
@@ -108,9 +110,7 @@ class Fold:
         except Exception as error:
             self.counts["failed"] += 1
             logger.exception("event %s could not be judged", arrival.id, extra={"action": "judge"})
-            return Verdict(
-                errors=(Problem(f"internal error while it was validated or routed: {type(error).__name__}"),)
-            )
+            return Verdict.failed(error)
 
     def _own(self, item: Own) -> None:
         try:
@@ -155,8 +155,15 @@ class Fold:
         return None if stored is None else events.load(stored)
 
     def _write(self, row: EventRow, arrival: Arrival | None) -> None:
-        self._events.put(row.partition, row.id.encode(), events.dump(row))
+        try:
+            self._put(row)
+        except TooLarge as error:
+            row = smaller(row, reason=str(error))
+            self._put(row)
         self._on_row(row, arrival)
+
+    def _put(self, row: EventRow) -> None:
+        self._events.put(row.partition, row.id.encode(), events.dump(row))
 
 
 def _grouped(outcomes: Iterable[Outcome], key: Callable[[Outcome], str]) -> dict[str, list[Outcome]]:
@@ -189,7 +196,8 @@ def admit(arrival: Arrival, verdict: Verdict | Problem) -> EventRow:
         trace=arrival.trace[-MAX_IDS:],
     )
     if isinstance(verdict, Problem):
-        return _replace(row, errors=(verdict,))
+        checked_by = None if arrival.schema_id is None else SchemaRef(arrival.schema_id)
+        return _replace(row, schema=checked_by, errors=(verdict,))
     return judged(row, verdict, at=arrival.received_at)
 
 
@@ -214,6 +222,13 @@ def judged(row: EventRow, verdict: Verdict, *, at: int) -> EventRow:
     return _replace(row, state=state_of(deliveries), uri=verdict.uri, schema=schema, errors=(), deliveries=deliveries)
 
 
+def smaller(row: EventRow, *, reason: str) -> EventRow:
+    """What is kept of a row over the limit of size: all but its attempts; without any it cannot be taken."""
+    if any(one.attempts for one in row.deliveries):
+        return _replace(row, deliveries=tuple(_replace(one, attempts=()) for one in row.deliveries))
+    return _replace(row, state="rejected", deliveries=(), errors=(Problem(reason),))
+
+
 def repeat(row: EventRow, *, offset: int) -> EventRow:
     """The row after an arrival with an id that it has already: the same event published again, or a replayed record."""
     if offset <= row.applied:
@@ -230,6 +245,9 @@ def outcomes_applied(row: EventRow, outcomes: Iterable[Outcome], *, offset: int)
         before = deliveries.get(outcome.subscription)
         if before is not None:
             deliveries[outcome.subscription] = settle(before, outcome, record=offset)
+    if not deliveries:
+        # Routed in a row that was lost; this one is still parked, and must not become unrouted by it.
+        return _replace(row, applied=offset)
     moved = tuple(deliveries.values())
     return _replace(row, applied=offset, deliveries=moved, state=state_of(moved))
 
@@ -238,17 +256,18 @@ def command_applied(row: EventRow, command: Command, *, offset: int) -> EventRow
     """The row after a command at `offset`."""
     if offset <= row.applied:
         return row
-    trace = (*row.trace, command.trace)[-MAX_IDS:] if command.trace else row.trace
-    row = _replace(row, applied=offset, trace=trace)
+    row = _replace(row, applied=offset)
     if command.action == "resume":
         return judged(row, command.verdict, at=command.at) if row.state == "accepted" and command.verdict else row
+    asked = Asked(action=command.action, at=command.at, actor=command.actor, trace=command.trace)
     deliveries = tuple(_commanded(one, command) for one in row.deliveries)
     state = state_of(deliveries) if deliveries else _without_deliveries(row, command)
-    return _replace(row, deliveries=deliveries, state=state)
+    return _replace(row, asked=(*row.asked, asked)[-KEPT_COMMANDS:], deliveries=deliveries, state=state)
 
 
 def _without_deliveries(row: EventRow, command: Command) -> events.EventState:
-    return "cancelled" if command.action == "cancel" and row.state == "accepted" else row.state
+    all_of_it = command.action == "cancel" and command.subscription is None
+    return "cancelled" if all_of_it and row.state == "accepted" else row.state
 
 
 def _commanded(delivery: Delivery, command: Command) -> Delivery:

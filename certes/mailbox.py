@@ -57,15 +57,17 @@ class _Slot:
 class _Queue:
     """The items of one subscription that are due, best first, and its calls that run.
 
-    `head` is the rank under which the queue stands among the others, None when it does not stand there.
+    `head` is the rank under which the queue stands among the others, None when it does not stand there; `posted` are
+    the ranks under which it has stood and whose entries have not come up yet.
     """
 
-    __slots__ = ("head", "heap", "running")
+    __slots__ = ("head", "heap", "posted", "running")
 
     def __init__(self) -> None:
         self.heap: list[tuple[Rank, int, Item]] = []
         self.running = 0
         self.head: Rank | None = None
+        self.posted: set[Rank] = set()
 
 
 class Mailbox:
@@ -93,6 +95,11 @@ class Mailbox:
     def running(self) -> dict[str, int]:
         """Calls going on, by subscription."""
         return {name: queue.running for name, queue in self._queues.items() if queue.running}
+
+    def is_running(self, event: str, subscription: str) -> bool:
+        """Whether a call for the delivery is going on."""
+        slot = self._slots.get((event, subscription))
+        return slot is not None and slot.state == "running"
 
     def open(self, partition: int) -> None:
         """Lend from a partition. Until then, while its log is folded up to where it was, its items only wait."""
@@ -145,6 +152,7 @@ class Mailbox:
         while self._heads and -self._heads[0][0][0] >= at_least:
             rank, subscription = heappop(self._heads)
             queue = self._queues[subscription]
+            queue.posted.discard(rank)
             if rank != queue.head:
                 continue
             queue.head = None
@@ -215,7 +223,9 @@ class Mailbox:
         """Let the queue stand among the others under the rank of its best item."""
         if queue.heap and (queue.head is None or queue.heap[0][0] < queue.head):
             queue.head = queue.heap[0][0]
-            heappush(self._heads, (queue.head, subscription))
+            if queue.head not in queue.posted:
+                queue.posted.add(queue.head)
+                heappush(self._heads, (queue.head, subscription))
 
     def _is_current(self, item: Item) -> bool:
         slot = self._slots.get(item.key)

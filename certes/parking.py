@@ -122,7 +122,7 @@ class Parking:
     async def _look_after(self, row: EventRow) -> None:
         verdict = await self._verdict(row)
         command = Command("resume", row.id, at=round(self._clock.now() * 1000), verdict=verdict)
-        while not await self._resumed(command):
+        while not await self._resumed(command):  # noqa: ASYNC110 - Kafka sends no event when it is back
             await asyncio.sleep(AGAIN_SECONDS)
 
     async def _resumed(self, command: Command) -> bool:
@@ -199,4 +199,5 @@ def arrival_of(row: EventRow, value: bytes) -> Arrival:
         time=row.time,
         traceparent=row.traceparent,
         trace=row.trace,
+        schema_id=None if row.schema is None else row.schema.id,
     )

@@ -101,7 +101,7 @@ def read(record: Record, *, cluster_key: bytes) -> Arrival | Own:
 
 def id_scope(source: str, ce_source: str) -> str:
     """Within which given ids are unique: CloudEvents says per `ce-source`, of which one sender may have many."""
-    return f"{source} {ce_source}"
+    return f"{source}\0{ce_source}"
 
 
 def _arrival(record: Record, headers: dict[str, bytes], *, vouched: bool, forged: str | None) -> Arrival:

@@ -46,9 +46,9 @@ class Guard:
     def socket(self, address: tuple[Any, Any, int, str, tuple[Any, ...]]) -> socket.socket:
         """The socket for one resolved address, the last moment before it connects. Raises PrivateAddressError."""
         family, kind, protocol, _, target = address
-        host = str(target[0])
-        if not self.permits(host):
-            raise PrivateAddressError(f"{host} is a private address; delivery.allow_private can allow its network")
+        if not self.permits(str(target[0])):
+            # The same words for each address of a name, or they would come back as one error of no kind.
+            raise PrivateAddressError("its address is a private one; delivery.allow_private can allow its network")
         return socket.socket(family, kind, protocol)
 
 
@@ -145,4 +145,4 @@ def describe(error: Exception) -> str:
         return "connection closed without an answer"
     if isinstance(error, aiohttp.ClientResponseError):
         return f"no HTTP answer: {error.message}"
-    return f"connection error: {error or type(error).__name__}"
+    return f"connection error: {str(error) or type(error).__name__}"

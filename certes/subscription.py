@@ -19,7 +19,10 @@ DEFAULT_PRIORITY = 4
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
 _OURS = ("webhook-", "certes-", "ce-")
-_FORBIDDEN = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection", "traceparent"})
+_FORBIDDEN = frozenset({
+    "host", "content-length", "content-type", "transfer-encoding", "connection", "traceparent",
+    "expect", "upgrade", "te", "trailer", "keep-alive",
+})  # fmt: skip
 
 
 class Destination(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import itemgetter
 
 import msgspec
 
@@ -41,6 +42,7 @@ def event_json(row: EventRow, responses: Responses | None = None) -> Item:
         "state": row.state,
         "duplicates": row.duplicates,
         "trace": trace_of(row),
+        "asked": [{"action": one.action, "at": moment(one.at), "actor": one.actor} for one in row.asked],
         "errors": [{"path": one.path or "$", "reason": one.reason} for one in row.errors],
         "deliveries": [_delivery(one, responses or {}) for one in row.deliveries],
     }
@@ -57,8 +59,10 @@ def attempts_json(row: EventRow, responses: Responses) -> Item:
 
 
 def trace_of(row: EventRow) -> list[str]:
-    attempts = [attempt for one in row.deliveries for attempt in one.attempts if attempt.trace]
-    return [*row.trace, *(attempt.trace for attempt in sorted(attempts, key=lambda attempt: attempt.at))]
+    """The correlation ids in the order in which the event passed."""
+    later = [(attempt.at, attempt.trace) for one in row.deliveries for attempt in one.attempts]
+    later += [(asked.at, asked.trace) for asked in row.asked]
+    return [*row.trace, *(trace for _, trace in sorted(later, key=itemgetter(0)) if trace)]
 
 
 def _delivery(one: Delivery, responses: Responses) -> Item:

@@ -14,10 +14,9 @@ from certes import backoffs, event
 from certes.command import Command, Route, Verdict
 from certes.delivery import Outcome
 from certes.errors import Fatal, TooLarge
-from certes.event import EventRow, Problem, event_id, load
-from certes.fold import Fold
-from certes.records import Arrival, own_headers
-from certes.tracing import MAX_IDS
+from certes.event import Asked, EventRow, Problem, event_id, load
+from certes.fold import KEPT_COMMANDS, Fold
+from certes.records import Arrival, id_scope, own_headers
 from schemas.own import OwnCodec, encode_command, encode_outcomes
 
 KEY = b"k" * 32
@@ -87,7 +86,7 @@ class World:
 
 
 def identifier(given):
-    return event_id(partition=0, source="kafka ", given=given)
+    return event_id(partition=0, source=id_scope("kafka", ""), given=given)
 
 
 def routed(*subscriptions, priority=4):
@@ -174,7 +173,9 @@ forged = st.builds(
     st.sampled_from([b"outcomes", b"command", b"event", b"\xff"]),
     st.binary(max_size=20),
 )
-unreadable = st.builds(own, st.sampled_from(["outcomes", "command"]), st.binary(max_size=12).map(lambda raw: b"\x02" + raw))
+unreadable = st.builds(
+    own, st.sampled_from(["outcomes", "command"]), st.binary(max_size=12).map(lambda raw: b"\x02" + raw)
+)
 noise = st.one_of(garbage, forged, unreadable)
 logs = st.lists(
     st.one_of(some_event, some_event, some_outcomes, some_outcomes, some_command, some_command, noise),
@@ -184,7 +185,9 @@ logs = st.lists(
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(log=logs, data=st.data(), one=st.integers(0, 99), other=st.integers(0, 99), limit=st.sampled_from([700, 1 << 20]))
+@given(
+    log=logs, data=st.data(), one=st.integers(0, 99), other=st.integers(0, 99), limit=st.sampled_from([700, 1 << 20])
+)
 def test_any_log_from_any_offset_over_any_rows_gives_the_same_rows(log, data, one, other, limit):
     first = World(judge_by(one), limit=limit)
     histories = {}
@@ -208,7 +211,9 @@ def test_any_log_from_any_offset_over_any_rows_gives_the_same_rows(log, data, on
             left[name][place] = history[versions - 1][1]
 
     second = World(
-        lambda arrival: judge_by(one if (arrival.partition, arrival.id.encode()) not in left["events"] else other)(arrival),
+        lambda arrival: judge_by(one if (arrival.partition, arrival.id.encode()) not in left["events"] else other)(
+            arrival
+        ),
         events=left["events"].items(),
         health=left["backoffs"].items(),
         limit=limit,
@@ -252,10 +257,22 @@ def test_an_event_becomes_a_row_with_its_deliveries():
         Rec(b"[1]", [("ce_id", b"a"), ("ce_type", b"a.dev/_/1/y"), ("ce_time", b"now")], b"customer-7", timestamp=77)
     )
     row = world.row()
-    assert (row.state, row.uri, row.received_at, row.key, row.time) == ("delivering", "a.dev/_/1/x", 77, "customer-7", "now")
+    assert (row.state, row.uri, row.received_at, row.key, row.time) == (
+        "delivering",
+        "a.dev/_/1/x",
+        77,
+        "customer-7",
+        "now",
+    )
     assert (row.checksum, row.size, row.applied, row.trace) == (zlib.crc32(b"[1]"), 3, 0, ("eb.0-0",))
     (delivery,) = row.deliveries
-    assert (delivery.state, delivery.priority, delivery.due, delivery.since, delivery.epoch) == ("pending", 7, 77, 77, 1)
+    assert (delivery.state, delivery.priority, delivery.due, delivery.since, delivery.epoch) == (
+        "pending",
+        7,
+        77,
+        77,
+        1,
+    )
     assert world.told[0][0] == row
     assert world.told[0][1].value == b"[1]"
 
@@ -336,10 +353,9 @@ def test_what_is_about_no_row_makes_none():
     assert world.fold.counts["no_row"] == 3
 
 
-def test_traces_are_bounded():
-    world = World().feed(published(), *[command("retry", trace=f"api.{number}") for number in range(MAX_IDS + 5)])
-    assert len(world.row().trace) == MAX_IDS
-    assert world.row().trace[-1] == f"api.{MAX_IDS + 4}"
+def test_the_last_commands_are_remembered():
+    world = World().feed(published(), *[command("retry", trace=f"api.{number}") for number in range(KEPT_COMMANDS + 5)])
+    assert [one.trace for one in world.row().asked] == [f"api.{number + 5}" for number in range(KEPT_COMMANDS)]
 
 
 # -- rows over the limit
@@ -422,7 +438,7 @@ def test_retry_begins_an_epoch_for_all_but_what_is_delivered():
     first, second = world.row().deliveries
     assert (first.state, first.epoch) == ("delivered", 1)
     assert (second.state, second.epoch, second.attempt, second.due, second.since) == ("pending", 2, 0, 6_000, 6_000)
-    assert world.row().trace[-1] == "api.7"
+    assert world.row().asked == (Asked("retry", 6_000, "me", "api.7"),)
     assert world.row().state == "delivering"
     late = outcome(subscription="sub_2", state="exhausted")
     assert world.feed(outcomes(late)).delivery("sub_2").state == "pending"
@@ -441,7 +457,9 @@ def test_retry_of_what_is_delivered_must_name_it():
 
 
 def test_commands_do_nothing_to_a_rejected_event():
-    world = World(lambda arrival: Verdict(errors=(Problem("no"),))).feed(published(), command("retry"), command("cancel"))
+    world = World(lambda arrival: Verdict(errors=(Problem("no"),))).feed(
+        published(), command("retry"), command("cancel")
+    )
     assert world.row().state == "rejected"
 
 
@@ -471,7 +489,9 @@ def test_a_success_ends_the_row_of_failures_and_a_healthy_handler_costs_no_rows(
 
 
 def test_what_was_closed_without_a_call_says_nothing_of_the_handler():
-    world = World().feed(published(), outcomes(outcome(state="cancelled"), outcome(subscription="sub_2", state="expired")))
+    world = World().feed(
+        published(), outcomes(outcome(state="cancelled"), outcome(subscription="sub_2", state="expired"))
+    )
     assert world.backoffs.rows == {}
     assert world.row().state == "failed"
 
