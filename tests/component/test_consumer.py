@@ -70,7 +70,7 @@ class World:
         self.floor = 0
         self.disabled = []
         self.config = Config()
-        self.mailbox = Mailbox(limit=lambda name: self.limits.get(name, 32), changed=lambda: self.letters.deal_soon())
+        self.mailbox = Mailbox(limit=lambda name: self.limits.get(name, 32), changed=lambda: self.letters.deal_soon())  # noqa: PLW0108 - the letters come later
         app = faust.App("test", broker="memory://", web_enabled=False)
         self.letters = Letters(app, mailbox=self.mailbox, clock=self.clock, floor=lambda: self.floor)
         self.sender = Sender(guard=Guard(["127.0.0.0/8"]), clock=self.clock)
