@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
 import aiohttp
@@ -9,16 +11,22 @@ from aiohttp import web
 
 from agents.membership import Membership
 from agents.transport.recovery import Recovery
+from certes.access import cluster_token
 from certes.api import create_api
+from certes.api.cluster import ACTOR, HOP
 from certes.api.ports import Deps, Status
 from certes.config_writer import ConfigProducer, ConfigWriter
-from certes.errors import Gone
+from certes.errors import Gone, Unavailable
 from certes.event import EventRow
 from schemas.own import OwnCodec
 from tables.views import TableViews
 
 if TYPE_CHECKING:
     from agents.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+DISABLE = aiohttp.ClientTimeout(total=5)
 
 
 class Readback:
@@ -87,6 +95,22 @@ class Web:
         await self._runner.cleanup()
         await self._session.close()
         await self._producer.stop()
+
+    async def disable(self, subscription: str, reason: str) -> None:
+        """Let the writer of the configuration disable a subscription. Raises Unavailable when it does not."""
+        writer = self._worker.config_log.config.owner(0)
+        if writer is None:
+            raise Unavailable("nobody writes the configuration at the moment")
+        token = cluster_token(self._worker.settings.cluster_key)
+        headers = {"authorization": f"Bearer {token}", HOP: "1", ACTOR: "certes"}
+        url = f"{writer.url.rstrip('/')}/api/subscriptions/{subscription}"
+        try:
+            async with self._session.patch(url, json={"enabled": False}, headers=headers, timeout=DISABLE) as answer:
+                if answer.status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
+                    raise Unavailable(f"worker {writer.id} answered {answer.status}")
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unavailable(f"worker {writer.id} does not answer: {error!r}") from error
+        logger.warning("subscription %s is disabled: %s", subscription, reason, extra={"action": "disable"})
 
     def _deps(self, writer: ConfigWriter) -> Deps:
         worker = self._worker

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable
 from typing import cast
 
@@ -33,8 +32,6 @@ from certes.topics import ensure_topics
 from schemas.own import OwnCodec, encode_command
 from tables.events import UNFINISHED
 from tables.table import Table
-
-logger = logging.getLogger(__name__)
 
 #: While the fold is this far behind the log's end, only top priorities start; the backlog waits in Kafka, in order.
 BEHIND_MS = 50
@@ -85,6 +82,7 @@ class Worker:
         guard = Guard(settings.delivery.allow_private)
         self.sender = Sender(guard=guard, clock=self.clock, response_bytes=settings.delivery.response_bytes)
         self.outbox = Outbox(self._append_outcomes)
+        self.web = Web(self)
         self.consumer = Consumer(
             mailbox=self.mailbox,
             outbox=self.outbox,
@@ -94,9 +92,8 @@ class Worker:
             clock=self.clock,
             config=self._config,
             row_of=self._row_of,
-            disable=self._disable,
+            disable=self.web.disable,
         )
-        self.web = Web(self)
 
     # -- life
 
@@ -207,6 +204,3 @@ class Worker:
         topic = self.settings.log.topic
         done = await self.app.producer.send_and_wait(topic, key, value, partition, None, headers)
         return int(done.offset)
-
-    async def _disable(self, subscription: str, reason: str) -> None:
-        logger.warning("subscription %s is disabled: %s", subscription, reason, extra={"action": "disable"})
