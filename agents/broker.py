@@ -89,6 +89,12 @@ class Broker:
         async with self._moved:
             self._moved.notify_all()
 
+    def passed(self, partition: int, end: int) -> None:
+        """There is nothing to fold before `end`."""
+        if partition in self._next:
+            self._next[partition] = max(self._next[partition], end)
+            self.open_partitions()
+
     def open_partitions(self) -> None:
         """Lend from each partition that has been folded up to where it ended when it came."""
         for partition, reached in self._next.items():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import cast
 
+from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
 from agents.broker import Broker
@@ -28,16 +30,17 @@ from certes.registry.cache import Registry
 from certes.registry.client import RegistryClient
 from certes.sender import Guard, Sender
 from certes.settings import Settings
-from certes.topics import ensure_topics
+from certes.topics import Topic, ensure_topics
 from schemas.own import OwnCodec, encode_command
 from tables.events import UNFINISHED
-from tables.table import Table
+from tables.table import Table, changelog_config
 
 #: While the fold is this far behind the log's end, only top priorities start; the backlog waits in Kafka, in order.
 BEHIND_MS = 50
 TOP_PRIORITY = 8
 DRAIN_SECONDS = 10.0
 PAGE = 2000
+LOOK_SECONDS = 1.0
 #: Of a deleted subscription: its deliveries end without a call, so there is no handler to spare.
 UNLIMITED = 1000
 
@@ -99,27 +102,40 @@ class Worker:
 
     async def start(self) -> None:
         """All that must be there before the first record is folded; the Master API answers from here on."""
-        await ensure_topics(self.settings.kafka, self.settings.log)
+        await ensure_topics(
+            self.settings.kafka, self.settings.log, more=map(self._changelog, (self.events, self.backoffs))
+        )
         await self.config_log.start()
         self.config_log.on_change.append(self._config_changed)
         await self.reader.start()
         await self.sender.start()
         await self.web.start()
+        self._looking = asyncio.get_running_loop().create_task(self._look(), name="look")
+        self._looking.add_done_callback(self._looked)
 
     async def drain(self) -> None:
         """Take nothing new, let the calls that run end, and their outcomes reach the log. Bounded in time."""
         self.letters.stop()
         for _ in range(int(DRAIN_SECONDS / 0.02)):
-            if not self.mailbox.running:
+            if not self.mailbox.running and not self.outbox.busy:
                 return
             await asyncio.sleep(0.02)
 
     async def stop(self) -> None:
+        self._looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._looking
         await self.web.stop()
         await self.sender.stop()
         await self.reader.stop()
         await self.config_log.stop()
         await self.registry.close()
+
+    def _changelog(self, table: Table) -> Topic:
+        """It is made before Faust asks for its partitions: a worker that is assigned the log without it could not fold."""
+        log = self.settings.log
+        settings = changelog_config(table.retention_seconds)
+        return Topic(table.changelog_topic_name, log.partitions, log.replication, settings, initial={})
 
     # -- partitions
 
@@ -153,6 +169,44 @@ class Worker:
     @property
     def _kafka(self) -> KafkaConsumer:
         return cast("KafkaConsumer", self.app.consumer)
+
+    # -- what nothing else tells
+
+    async def _look(self) -> None:
+        """Each second: pauses that are over, and logs that end in records which nobody is shown."""
+        at_end: dict[int, int] = {}
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for name, one in self._config().subscriptions.items():
+                if one.spec.paused_until is not None:
+                    self.mailbox.refresh(name)
+            now_at_end = await self._unread_ends()
+            # Twice in a row, so that no record is on its way from the Kafka client to the fold.
+            for partition in at_end.items() & now_at_end.items():
+                self.broker.passed(*partition)
+            at_end = now_at_end
+
+    def _looked(self, looking: asyncio.Task[None]) -> None:
+        if not looking.cancelled() and (error := looking.exception()) is not None:
+            self.app.die(f"the worker no longer looks after itself: {error!r}")
+
+    async def _unread_ends(self) -> dict[int, int]:
+        """Partitions that are behind although all that there is to read has been read: the rest are the markers of
+        transactions, or records of aborted ones.
+        """
+        if not self.ready:
+            return {}
+        topic = self.settings.log.topic
+        in_work = {tp.partition for tp in self._kafka.in_work() if tp.topic == topic}
+        ends = {}
+        for partition in [partition for partition, left in self.broker.behind().items() if left]:
+            try:
+                position = await self._kafka.position(TP(topic, partition))
+            except IllegalStateError:  # the partition left meanwhile
+                continue
+            if partition not in in_work and position is not None and position >= (self._end(partition) or 0):
+                ends[partition] = position
+        return ends
 
     # -- what the parts ask of each other
 

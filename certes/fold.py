@@ -260,7 +260,9 @@ def command_applied(row: EventRow, command: Command, *, offset: int) -> EventRow
     if command.action == "resume":
         return judged(row, command.verdict, at=command.at) if row.state == "accepted" and command.verdict else row
     asked = Asked(action=command.action, at=command.at, actor=command.actor, trace=command.trace)
-    deliveries = tuple(_commanded(one, command) for one in row.deliveries)
+    # A handler that has had the event is told by this mark that it comes again.
+    job = f"job_{row.partition}-{offset}"
+    deliveries = tuple(_commanded(one, command, job=job) for one in row.deliveries)
     state = state_of(deliveries) if deliveries else _without_deliveries(row, command)
     return _replace(row, asked=(*row.asked, asked)[-KEPT_COMMANDS:], deliveries=deliveries, state=state)
 
@@ -270,12 +272,12 @@ def _without_deliveries(row: EventRow, command: Command) -> events.EventState:
     return "cancelled" if all_of_it and row.state == "accepted" else row.state
 
 
-def _commanded(delivery: Delivery, command: Command) -> Delivery:
+def _commanded(delivery: Delivery, command: Command, *, job: str) -> Delivery:
     if command.subscription not in (None, delivery.subscription):
         return delivery
     if command.action == "cancel":
         return cancel(delivery)
-    # "Retry all" means those that failed; a delivered one is repeated only when it is named.
-    if command.subscription is None and delivery.state == "delivered":
+    # What is due is tried anyway. "Retry all" means those that failed; a delivered one is repeated only when it is named.
+    if delivery.state == "pending" or (command.subscription is None and delivery.state == "delivered"):
         return delivery
-    return restart(delivery, at=command.at)
+    return restart(delivery, at=command.at, job=job if delivery.state == "delivered" else None)

@@ -66,6 +66,6 @@ def record_mac(key: bytes, headers: Iterable[tuple[str, bytes]], value: bytes) -
     parts = [
         b"%d:%b%d:%b" % (len(encoded), encoded, len(content), content)
         for name, content in ordered
-        for encoded in (name.encode("utf-8", "surrogateescape"),)
+        for encoded in (name.encode("utf-8", "surrogatepass"),)
     ]
     return hmac.digest(key, b"".join((*parts, b"#", value)), "sha256")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,23 +69,23 @@ def topics_of(log: Log) -> tuple[Topic, Topic]:
     )
 
 
-async def ensure_topics(kafka: str, log: Log) -> None:
-    """Make what is missing, correct what deviates. Raises Unavailable when Kafka does not answer, Fatal for a topic
+async def ensure_topics(kafka: str, log: Log, *, more: Iterable[Topic] = ()) -> None:
+    """Make what is missing of the two topics and of `more`, correct what deviates. Raises Unavailable when Kafka does not answer, Fatal for a topic
     that Certes cannot use and cannot correct.
     """
-    await _with_admin(kafka, log, create=True)
+    await _with_admin(kafka, (*topics_of(log), *more), create=True)
 
 
 async def check_topics(kafka: str, log: Log) -> None:
     """As `ensure_topics`, for a topic that somebody else makes: a missing one is Fatal."""
-    await _with_admin(kafka, log, create=False)
+    await _with_admin(kafka, topics_of(log), create=False)
 
 
-async def _with_admin(kafka: str, log: Log, *, create: bool) -> None:
+async def _with_admin(kafka: str, topics: Iterable[Topic], *, create: bool) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     try:
         await admin.start()
-        for topic in topics_of(log):
+        for topic in topics:
             if create:
                 await _create(admin, topic)
             await _check(admin, topic)

@@ -25,12 +25,14 @@ kafka      {kafka}
 registry   {registry}
 admin key  {key}
 
-Subscribe a handler, then send an event:
+Give an event its schema, subscribe a handler, send one:
 
-  curl -s {gateway}/api/subscriptions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\
-    -d '{{"uri": "community.certes.dev/github/1/*", "destination": {{"type": "http", "url": "http://127.0.0.1:8000/hooks"}}}}'
-  curl -s {gateway}/events/community.certes.dev/github/1/push -H 'Authorization: Bearer {key}' \\
-    -H 'Content-Type: application/json' -d '{{"ref": "refs/heads/main"}}'
+  auth='Authorization: Bearer {key}'
+  curl -s {gateway}/api/schemas/shop.example/_/1/order -H "$auth" \\
+    -d '{{"schema": {{"type": "record", "name": "order", "fields": [{{"name": "number", "type": "int"}}]}}}}'
+  curl -s {gateway}/api/subscriptions -H "$auth" \\
+    -d '{{"uri": "shop.example/_/1/*", "destination": {{"url": "http://127.0.0.1:8000/hooks"}}}}'
+  curl -s {gateway}/events/shop.example/_/1/order -H "$auth" -H 'Content-Type: application/json' -d '{{"number": 1}}'
 
 Ctrl-C stops everything; the data stays in {directory}."""
 

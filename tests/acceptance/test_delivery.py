@@ -122,4 +122,19 @@ async def test_handlers_on_private_addresses_are_refused(bus: Bus) -> None:
         await client.subscribe(uri, "http://10.1.2.3/hooks", backoff={**QUICK, "max_retries": 0})
         identifier = await client.send(uri, {"n": 1})
         failed = await event(client, identifier, "failed")
-    assert "private address" in failed["deliveries"][0]["attempts"][0]["error"]
+    assert "private" in failed["deliveries"][0]["attempts"][0]["error"]
+
+
+async def test_a_foreign_trace_goes_on(bus: Bus) -> None:
+    uri = f"{domain()}/_/1/order"
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with bus.client() as client, Receiver() as receiver:
+        await client.optional_schemas(uri.partition("/")[0])
+        await client.subscribe(uri, f"{receiver.url}/orders")
+        await client.send(uri, {"n": 1}, certes_trace="shop.req-1", traceparent=parent)
+        await receiver.has("orders", 1, seconds=20)
+    (arrived,) = receiver.arrived
+    first, *ours = arrived.headers["certes-trace"].split(",")
+    assert first == "ext.shop.req-1"
+    assert [part.partition(".")[0] for part in ours] == ["gw", "eb", "ec"]
+    assert arrived.headers["traceparent"] == parent

@@ -11,6 +11,7 @@ import uuid
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from cloudevents.core.bindings.http import to_binary, to_structured
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
@@ -121,6 +122,33 @@ async def test_the_cloudevents_sdk_over_http(bus: Bus) -> None:
     assert arrived.headers["ce-id"] == domain
     assert arrived.headers["ce-source"] == "/till/3"
     assert arrived.headers["ce-type"] == uri
+
+
+async def test_a_transactional_producer(bus: Bus) -> None:
+    """What it aborts is never seen, and the markers that it leaves at the end of the log hold up nothing."""
+    domain = f"tx{uuid.uuid4().hex[:8]}.test"
+    uri = f"{domain}/_/1/note"
+    headers = [("ce_type", uri.encode()), ("content-type", b"application/json")]
+    async with bus.client() as client, Receiver() as receiver:
+        await client.optional_schemas(domain)
+        await client.subscribe(uri, f"{receiver.url}/notes")
+        async with AIOKafkaProducer(bootstrap_servers=bus.kafka, transactional_id=domain) as producer:
+            for number in range(12):
+                await producer.begin_transaction()
+                aborted = number % 3 == 2
+                value = json.dumps({"number": number, "aborted": aborted}).encode()
+                await producer.send_and_wait(TOPIC, value, partition=number, headers=headers)
+                await (producer.abort_transaction() if aborted else producer.commit_transaction())
+        await receiver.has("notes", 8, seconds=30)
+        for _ in range(100):
+            stats = await client.must("GET", "/api/stats")
+            if not any(one["records"] for one in stats["lag"]):
+                break
+            await asyncio.sleep(0.1)
+        else:
+            raise AssertionError(f"the fold stays behind: {stats['lag']}")
+        assert len(await client.every(f"/api/events?uri={uri}")) == 8
+    assert not any(json.loads(one.body)["aborted"] for one in receiver.arrived)
 
 
 async def test_certes_send(bus: Bus) -> None:

@@ -13,6 +13,7 @@ from tests.acceptance.receiver import Receiver
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 async def test_a_second_start_continues(tmp_path: Path, how: str) -> None:
     dev = Dev(tmp_path / "dev")

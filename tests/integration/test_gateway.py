@@ -207,9 +207,8 @@ async def start_command(settings: Settings, **changes: str) -> asyncio.subproces
         "CERTES_CLUSTER__KEY": base64.b64encode(CLUSTER_KEY).decode(), "CERTES_GATEWAY__ID": settings.gateway.id,
         "CERTES_GATEWAY__PORT": str(settings.gateway.port), **changes,
     }  # fmt: skip
-    command = "import typer; from certes.cli.gateway import gateway; typer.run(gateway)"
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-c", command, env=environment, stderr=asyncio.subprocess.PIPE
+        sys.executable, "-m", "certes", "gateway", env=environment, stderr=asyncio.subprocess.PIPE
     )
 
 

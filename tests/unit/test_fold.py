@@ -446,9 +446,17 @@ def test_retry_begins_an_epoch_for_all_but_what_is_delivered():
 
 def test_a_command_that_is_read_again_has_had_its_effect():
     retry = command("retry")
-    world = World().feed(published(), retry)
+    world = World().feed(published(), outcomes(outcome(state="exhausted")), retry)
     world.fold.apply(retry)
     assert world.delivery().epoch == 2
+
+
+def test_a_repeat_of_what_was_delivered_is_marked_as_one():
+    world = World().feed(published(), outcomes(outcome()), command("retry", subscription="sub_1"))
+    assert (world.delivery().state, world.delivery().epoch) == ("pending", 2)
+    assert world.delivery().job is not None
+    assert world.delivery().job.startswith("job_")
+    assert World().feed(published(), command("retry")).delivery().epoch == 1, "what is due is tried anyway"
 
 
 def test_retry_of_what_is_delivered_must_name_it():

@@ -329,6 +329,15 @@ def test_the_floor_lends_only_what_is_urgent_and_forgets_nothing():
     assert [one.event for one in taken(box)] == ["evt_1"]
 
 
+def test_a_place_among_the_others_that_is_out_of_date_is_passed_over():
+    box = mailbox(item("evt_middle", priority=5), item("evt_low", priority=1))
+    assert box.take(0, at_least=9) is None  # they stand under the middle one
+    box.put(item("evt_high", priority=9))
+    assert box.take(0).event == "evt_high"
+    box.remove("evt_middle", "sub_1")
+    assert box.take(0).event == "evt_low"
+
+
 def test_those_who_wait_are_told():
     told = []
     box = mailbox(changed=lambda: told.append(1))

@@ -161,6 +161,16 @@ async def test_an_event_goes_on_when_its_schema_has_been_fetched(broker, clock):
     assert broker.arrive("evt_2").state == "unrouted"
 
 
+async def test_a_schema_that_is_forgotten_again_is_fetched_again(broker):
+    broker.registry.schemas[7] = SCHEMA
+    forgotten = [7, 7]
+    cached = broker.registry.cached
+    broker.registry.cached = lambda schema_id: None if forgotten and forgotten.pop() else cached(schema_id)
+    broker.arrive("evt_1")
+    await broker.states({"evt_1": "unrouted"})
+    assert broker.registry.asked == [7, 7]
+
+
 async def test_json_waits_for_the_schema_of_its_uri(broker):
     broker.registry.schemas[URI] = SCHEMA
     broker.arrive("evt_1", b'{"a": 1}', uri=URI)

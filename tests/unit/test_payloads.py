@@ -8,6 +8,7 @@ import zlib
 from dataclasses import dataclass
 
 import pytest
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -119,29 +120,38 @@ async def test_while_kafka_does_not_answer_it_is_unavailable():
 
 
 class Broken:
-    """A Kafka consumer that fails in a way nobody thought of, once."""
+    """A Kafka consumer that fails in one way after the other."""
 
-    def __init__(self):
-        self.failed = False
+    def __init__(self, *errors):
+        self.errors = list(errors)
 
     def assignment(self):
-        if not self.failed:
-            self.failed = True
-            raise ZeroDivisionError
-        raise TimeoutError
+        raise self.errors.pop(0)
 
 
 async def test_the_reader_survives_any_failure_and_tells_those_who_wait():
     reader = LogReader(kafka="nowhere", topic="t")
-    running = asyncio.create_task(reader._run(Broken()))
+    running = asyncio.create_task(reader._run(Broken(ZeroDivisionError(), TimeoutError(), *[KafkaError()] * 2)))
     for name in ("ZeroDivisionError", "TimeoutError"):
         with pytest.raises(Unavailable, match=name):
             await asyncio.wait_for(reader.value(0, 1), 1)
     given_up = asyncio.create_task(reader.value(0, 1))
     await asyncio.sleep(0)
     given_up.cancel()
-    with pytest.raises(Unavailable):
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable, match="KafkaError"):
         await asyncio.wait_for(reader.value(0, 2), 1)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_a_log_that_is_cut_while_it_is_read_has_no_such_record():
+    reader = LogReader(kafka="nowhere", topic="t")
+    running = asyncio.create_task(reader._run(Broken(OffsetOutOfRangeError())))
+    assert await asyncio.wait_for(reader.value(0, 1), 1) is None
+    running.cancel()
+
+
+async def test_a_reader_that_was_never_started_can_be_stopped():
+    await LogReader(kafka="nowhere", topic="t").stop()

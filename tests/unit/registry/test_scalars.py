@@ -96,7 +96,8 @@ def test_reasons_never_show_the_value():
 
 def test_exactly_the_logical_types_that_fastavro_decodes():
     ours = {f"{kind}-{logical}" for kind, logical in LOGICAL}
-    assert ours | {"bytes-decimal", "fixed-decimal"} == set(LOGICAL_READERS)
+    theirs = {name for name in LOGICAL_READERS if not name.startswith("record-")}  # those of records are no scalars
+    assert ours | {"bytes-decimal", "fixed-decimal"} == theirs
 
 
 anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just([]) | st.just({})
