@@ -38,7 +38,7 @@ test: lint  ## Lint and every test, on a real Kafka (some: make test ARGS="tests
 	$(BIN)/python -m pytest -m "not soak" $(ARGS)
 
 soak: $(INSTALLED)  ## The tests of full size: up to two hours
-	$(BIN)/python -m pytest -m soak $(ARGS)
+	$(BIN)/python -m pytest -m soak --timeout 3600 $(ARGS)
 
 bench: $(INSTALLED)  ## Measure throughput and delay beside a bare Kafka-to-HTTP loop
 	$(BIN)/python -m tests.benchmarks $(ARGS)
