@@ -22,6 +22,7 @@ from yarl import URL
 
 from certes.clock import Clock
 from certes.errors import Fatal, Unavailable
+from certes.records import Record
 from tables.host import Host
 from tables.partition import PartitionFile, open_partition, set_aside
 from tables.projection import Projection
@@ -33,19 +34,6 @@ SCHEME = "sqlite"
 COMMIT_SECONDS = 0.01
 CHECKPOINT_SECONDS = 5.0
 READERS = 4
-
-
-class Record(Protocol):
-    """A changelog record as aiokafka has it; `timestamp` in milliseconds."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
 
 
 class Owner(Protocol):
